@@ -40,7 +40,7 @@ def test_a_text_is_the_same_whatever_the_editor(tmp_path: Path, editor: str) -> 
     ("data", "message"),
     [
         ("é1\ni2\nü".encode("latin-1"), r"neither UTF-8 nor UTF-16 \(line 1\): save it as UTF-8"),
-        (b"PK\x03\x04\x00\x00\x08", "is no text"),
+        (b"PK\x03\x04\x00\x00\x08", "is not text"),
         (TEXT.encode("utf-16")[:-1], "neither UTF-8 nor UTF-16"),
         (None, "cannot read the list .*: No such file"),
     ],

@@ -106,7 +106,8 @@ class Workspace(Folder):
         """Yield a temporary folder of this machine, which is deleted after the block.
 
         It is in the workspace where that is local, as whatever `tempfile` makes within `writing`
-        and `working_on`. Should the process be killed, the next command that works or writes here deletes it.
+        and `working_on`. Should the process be killed, the next command that works or writes here
+        deletes it.
         """
         with (
             temporary.tempfile_in(self._temporaries()),

@@ -67,7 +67,7 @@ def test_everyone_who_is_named_gets_a_list_whatever_the_rest_of_the_row(
     assert "--max-bad-share" in refused.json["error"]
     called = recmeta(*arguments, "--max-bad-share", 1)
     assert called.code == 0, called.stderr
-    assert "so they get the list of a user without any" in called.stderr
+    assert "so lists are those of users without interactions" in called.stderr
     expected = {"bad_values": 3, "unknown_items": 1, "bad_rows": 2, "users": 4, "used": 0}
     assert {name: called.json[name] for name in expected} == expected
 

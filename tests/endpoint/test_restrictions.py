@@ -168,8 +168,11 @@ def test_similar_items_are_those_of_the_models_vectors_or_tables(served: Served)
     found = similar(tabled, 3, 5)
     assert found.by == "neighbours"
     assert [(one.item_id, one.similarity) for one in found.items] == [("i05", 1.0), ("i07", 0.5)]
+    without = with_lists(champion, choices=None, tables={}, columns=("popularity", "learner"))
+    by_attributes = similar(without, 3, 5)
+    assert (by_attributes.by, by_attributes.items) == ("attributes", []), "titles are no attributes"
     answer = served.client.get("/v1/similar/i03").json()
-    assert answer == {"model_version": "1", "by": "attributes", "items": []}
+    assert answer == similar(champion, 3, 10).model_dump(mode="json")
     missing = served.client.get("/v1/similar/shelf%2F7")
     assert missing.status_code == 404
     assert missing.json()["detail"] == "the catalogue has no item 'shelf/7'."

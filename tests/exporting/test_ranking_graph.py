@@ -87,7 +87,7 @@ def test_what_has_no_graph_is_refused(rated: TaskSet, clicked: TaskSet) -> None:
     with pytest.raises(UserError, match="not: train 'weighted-ridge'"):
         ranking_graph(random_model(clicked, "bayesian-linear", bayes()), {})
     network = PreferenceConfig(embedding_dim=2, hidden_dims=(4,), layer_norm=True)
-    with pytest.raises(UserError, match="no chain of linear layers"):
+    with pytest.raises(UserError, match="not a chain of linear layers"):
         ranking_graph(random_model(rated, "maml", MAMLConfig(), network=network), {})
 
 

@@ -106,7 +106,7 @@ def test_what_is_found_is_said_with_what_mends_it(database: Path, tmp_path: Path
     done = python(ROOT / "deploy" / "audit.py", pins, "--database", database)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "some-package 1.2: PYSEC-1, CVE-1; mended in 1.5. Lets anybody in.",
+        "some-package 1.2: PYSEC-1, CVE-1; fixed in 1.5. Lets anybody in.",
         "1 known vulnerabilities in 2 pins, by a database whose newest record is of "
         "2026-01-02T00:00:00Z.",
     ]

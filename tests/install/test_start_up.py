@@ -24,7 +24,7 @@ open("imported.json", "w").write(json.dumps([code, heavy]))
 MISTAKES = {
     "score nofile.csv": "nofile.csv",
     "adapt nofile.csv": "nofile.csv",
-    "explain 1 2": "no champion",
+    "explain 1 2": "there is no workspace",
     "explain 1 2 --new-users nofile.csv": "nofile.csv",
     "ingest nofile.csv": "nofile.csv",
     "run --dataset nofile.csv": "nofile.csv",
@@ -41,7 +41,7 @@ MISTAKES = {
     "evaluate": "recmeta meta-train",
     "register": "recmeta evaluate",
     "rollback": "no champion",
-    "evidence": "no champion",
+    "evidence": "there is no workspace",
     "rebuild 5f0c": "no run",
     "report": "no report yet",
     "serve": "no API keys",

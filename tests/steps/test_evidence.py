@@ -91,5 +91,5 @@ def test_held_out_users_answer_with_all_that_they_rated(trained: Trained) -> Non
 
 def test_there_must_be_a_champion(tmp_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(UserError, match="no champion"):
+    with pytest.raises(UserError, match="there is no workspace"):
         evidence.run(CONFIG, Workspace(tmp_path))
