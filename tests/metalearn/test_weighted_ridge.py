@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from recmeta.errors import UserError
-from recmeta.metalearn.algorithms.closed_form.weighted_ridge import WeightedRidgeConfig
+from recmeta.metalearn.algorithms.closed_form import weighted_ridge
+from recmeta.metalearn.algorithms.closed_form.weighted_ridge import (
+    WeightedRidgeConfig,
+    _of_like_length,
+)
 from recmeta.metalearn.factors.weighted_als import (
     WeightedALSConfig,
     factorise_weighted,
@@ -31,6 +35,7 @@ from recmeta.metalearn.starts.weighted_ridge_start import (
     NUM_FOLDS,
     start_from_factorisation,
 )
+from recmeta.metalearn.tensors.batch import Rows
 from recmeta.metalearn.tensors.encoding import FeatureConfig
 from recmeta.tasks.task_set import Ragged, TaskSet
 from recmeta.testing.conformance import LearnerConformance
@@ -39,6 +44,8 @@ from recmeta.testing.tasks import write_task_set
 from recmeta.workspace import Folder
 
 ALS = WeightedALSConfig(num_factors=6, regularisation=2.0, confidence=5.0, sweeps=4)
+
+LENGTH_B1 = torch.tensor([[9], [1], [8], [0], [2]])
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +85,22 @@ class TestByContentAlone(TestWeightedRidge):
     def make_model(self, task_set: TaskSet) -> Model:
         config = ModelConfig(algorithm="weighted-ridge", features=FeatureConfig(use_item_id=False))
         return Model.untrained(config, task_set, torch.device("cpu"))
+
+
+def test_users_in_small_groups_are_those_in_one(
+    task_set: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users are put into groups of like lengths, of which none has too many places."""
+    model = make_model(task_set, num_factors=4)
+    model.params = model.learner.init_params(torch.Generator().manual_seed(0))
+    tasks = task_set.tasks("test")
+    scorer = Scorer.of(model)
+    whole = scorer.adapt(tasks)["weights"]
+    rows = Rows(*(torch.zeros(5, 9) for _ in range(3)), torch.arange(9) < LENGTH_B1)
+    monkeypatch.setattr(weighted_ridge, "ROWS_AT_ONCE", 8)
+    groups = [users_b.tolist() for users_b in _of_like_length(rows, torch.arange(5))]
+    assert groups == [[3, 1, 4], [2], [0]], "the last two have as many as are allowed, or more"
+    assert torch.allclose(scorer.adapt(tasks)["weights"], whole, atol=1e-5)
 
 
 def test_ratings_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

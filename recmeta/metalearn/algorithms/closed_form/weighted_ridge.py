@@ -55,6 +55,8 @@ will take are less certain than the factorisation's fit to what it has seen. It 
 the learning rate that suits the vectors moves it, too."""
 LOG_CONFIDENCE_RANGE = (-6.0, 6.0)
 LOG_PRECISION_RANGE = (-4.0, 12.0)
+ROWS_AT_ONCE = 2**16
+"""The most places of users' rows, padding included, whose vectors are in memory at once."""
 GRAM = "derived.gram"
 """(F, F) the sum over items of the outer product of their factors with themselves. It is derived
 from the parameters, not learned."""
@@ -171,7 +173,11 @@ class WeightedRidge:
         sample_N = torch.randperm(self._num_candidates, generator=generator)[:size]
         sample_N = sample_N.to(batch.query.mask_BR.device)
         learned = {n: p for n, p in leaves.items() if n != FACTORS}
-        folds = list(self._folds(leaves, batch))
+        folds = [
+            (users_b, factors_IF)
+            for fold_b, factors_IF in self._folds(leaves, batch)
+            for users_b in _of_like_length(batch.support.rows, fold_b)
+        ]
         device = batch.query.mask_BR.device
 
         def of_fold(
@@ -193,9 +199,15 @@ class WeightedRidge:
 
     def adapt(self, params: Params, support: Support) -> UserState:
         """Return each user's `weights` (B, F)."""
-        known_BSF = self._vectors(params, support.rows.item_BR, params.get(FACTORS))
         gram_FF = params[GRAM] if GRAM in params else self._gram_of_all(params)
-        return {"weights": self._weights(params, support, known_BSF, gram_FF)}
+        num_users = len(support.rows.mask_BR)
+        everybody_B = torch.arange(num_users, device=gram_FF.device)
+        weights_BF = gram_FF.new_empty((num_users, len(gram_FF)))
+        for users_b in _of_like_length(support.rows, everybody_B):
+            some = _supports_of(support, users_b)
+            known_bSF = self._vectors(params, some.rows.item_BR, params.get(FACTORS))
+            weights_BF[users_b] = self._weights(params, some, known_bSF, gram_FF)
+        return {"weights": weights_BF}
 
     def derived(self, params: Params) -> Params:
         """Return the Gram matrix of all items."""
@@ -238,10 +250,7 @@ class WeightedRidge:
         """Return the sum over some users of the factorisation's loss, each user's averaged over
         their query items. The target is 1 for the query's items and 0 for all others; the support's
         do not count."""
-        support = Support(
-            {name: t[users_b] for name, t in batch.support.user.items()},
-            _of_users(batch.support.rows, users_b),
-        )
+        support = _supports_of(batch.support, users_b)
         query = _of_users(batch.query, users_b)
         gram_FF = self._gram(params, sample_N, factors_IF)
         known_BSF = self._vectors(params, support.rows.item_BR, factors_IF)
@@ -337,13 +346,41 @@ def _scores(params: Params, weights_BF: torch.Tensor, vector_BRF: torch.Tensor) 
     return scale_of(params) * (vector_BRF @ weights_BF[..., None])[..., 0]
 
 
+def _of_like_length(rows: Rows, users_b: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the users in groups, the shortest rows first, whose rows have at most `ROWS_AT_ONCE`
+    places when padded to the group's longest: a few users with very many rows neither pad those of
+    all others nor take memory for them."""
+    length_b = _last(rows.mask_BR[users_b])
+    order_b = torch.argsort(length_b, stable=True)
+    sorted_lengths = length_b[order_b].tolist()
+    first = 0
+    for last in range(1, len(sorted_lengths) + 1):
+        is_end = last == len(sorted_lengths)
+        if is_end or (last + 1 - first) * sorted_lengths[last] > ROWS_AT_ONCE:
+            yield users_b[order_b[first:last]]
+            first = last
+
+
+def _supports_of(support: Support, users_b: torch.Tensor) -> Support:
+    user = {name: t[users_b] for name, t in support.user.items()}
+    return Support(user, _of_users(support.rows, users_b))
+
+
 def _of_users(rows: Rows, users_b: torch.Tensor) -> Rows:
+    """Return the rows of some users, padded to the longest of theirs."""
+    longest = int(_last(rows.mask_BR[users_b]).max())
     return Rows(
-        rows.item_BR[users_b],
-        rows.statistics_BRD[users_b],
-        rows.value_BR[users_b],
-        rows.mask_BR[users_b],
+        rows.item_BR[users_b, :longest],
+        rows.statistics_BRD[users_b, :longest],
+        rows.value_BR[users_b, :longest],
+        rows.mask_BR[users_b, :longest],
     )
+
+
+def _last(mask_BR: torch.Tensor) -> torch.Tensor:
+    """Return (B,) the number of places up to the last row of each user."""
+    place_R = torch.arange(1, mask_BR.shape[1] + 1, device=mask_BR.device)
+    return (mask_BR * place_R).amax(1) if mask_BR.shape[1] else mask_BR.sum(1)
 
 
 LEARNER = WeightedRidgeConfig
