@@ -104,6 +104,7 @@ def melu_paper() -> PipelineConfig:
             ),
             start="random",
             lists="popularity",
+            levels="none",
         ),
     )
 

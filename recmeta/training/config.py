@@ -52,6 +52,10 @@ class MetaTrainConfig:
     taken together and one after the other, with weights that the development users choose.
     `popularity`: the learner's score and, for ratings, `popularity_weight` times the logarithm of
     popularity; co-occurrence of items is then not counted."""
+    levels: Literal["learned", "none"] = "learned"
+    """The distribution of ratings over the levels of their scale. `learned`: from the learner's
+    prediction, neighbours and the item's past, where development users are predicted better for it.
+    `none`: predictions are the learner's own."""
     choices: ChoiceConfig = ChoiceConfig(epochs=0)
     """How MAML meta-learns what users take next, for learned lists; with `epochs = 0` it does not.
     The recipes of `maml` and of the closed forms learn it."""

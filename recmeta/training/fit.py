@@ -71,7 +71,8 @@ def fit(
     best = best_of(model, start, history, development, config.training)
     # One thread, so that the number of threads does not decide the last bits of what is learned.
     with one_thread(model.device.type == "cpu"):
-        model.levels = learn_levels(model, task_set, config.seed)
+        if config.levels == "learned":
+            model.levels = learn_levels(model, task_set, config.seed)
         model.uncertainty = learn_uncertainty(model, development)
     if config.lists == "learned":
         learned = learn_lists(model, task_set, config.seed, config.choices)

@@ -170,6 +170,8 @@ def test_a_learner_takes_the_features_of_the_recipe_and_the_values_of_the_file(
     assert config.train.model.learner == dataclasses.replace(tuned, num_steps=7)
     assert config.train.training == training_of("anil").training
     assert pipeline_config("melu-paper", learner="maml").train == melu.train
+    added = (melu.train.members, melu.train.choices.epochs, melu.train.lists, melu.train.levels)
+    assert added == ((), 0, "popularity", "none"), "MeLU stays as it was published"
 
 
 def test_rollback_needs_a_previous_champion(workspace: Path, recmeta: Call) -> None:
