@@ -142,9 +142,7 @@ def judge(
         refitted_to = Drawn.with_rows(
             task_set.joined().tasks("train"), BASELINES_OF, MOST_ROWS, seed
         )
-    judges = Drawn.at_most(
-        task_set.tasks("dev"), "development users for the choice among them", MOST_JUDGES, seed
-    )
+    judges = Drawn.at_most(task_set.tasks("dev"), JUDGES, MOST_JUDGES, seed)
     baselines = fit_baselines(
         spec,
         fitted_to.tasks,

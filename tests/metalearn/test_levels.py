@@ -22,6 +22,7 @@ from recmeta.metalearn.heads.levels import (
     SCALE,
     LevelHead,
     LevelShares,
+    cumulative,
     designs,
     without_item,
 )
@@ -255,8 +256,18 @@ def test_a_head_of_an_earlier_version_has_one_set_of_coefficients() -> None:
     head = _head()
     kept = {n: t for n, t in head.tensors().items() if not n.startswith("new_")}
     found = LevelHead.from_saved(head.about(), kept)
-    for name in LEARNED:
-        assert getattr(found, f"new_{name}").tolist() == getattr(head, name).tolist()
+    inputs_NC = np.random.default_rng(5).normal(size=(20, len(INPUTS)))
+    inputs_NC[:, LOG_USERS] = 0.0
+    location_NF, scale_NG = designs(inputs_NC)
+    below_NT = cumulative(
+        location_NF @ head.location_F.numpy(),
+        scale_NG @ head.scale_G.numpy(),
+        head.threshold_T.numpy(),
+    )
+    share_NL = found.shares(inputs_NC).share_L
+    assert share_NL.cumsum(1)[:, :-1] == pytest.approx(below_NT, abs=1e-12)
+    again = LevelHead.from_saved(found.about(), found.tensors())
+    assert (again.shares(inputs_NC).share_L == share_NL).all()
 
 
 # A whole model ------------------------------------------------------------------------------------

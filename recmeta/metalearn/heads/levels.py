@@ -166,6 +166,9 @@ class LevelHead:
     """s, over the J items."""
     place_I: torch.Tensor
     """int64, the position of each item of the catalogue among the J items, or -1 if it is new."""
+    separates_new: bool = True
+    """Whether items that nobody has rated have coefficients of their own. Heads of version 0.1 have
+    one set for all items, and their `new_` fields are not read."""
 
     @property
     def num_levels(self) -> int:
@@ -292,7 +295,7 @@ class LevelHead:
         bounded[..., 0] = inputs[..., 0]
         below_T = _below(bounded, self.threshold_T, self.location_F, self.scale_G)
         is_new = inputs[..., LOG_USERS] <= 0
-        if is_new.any():
+        if self.separates_new and is_new.any():
             below_T[is_new] = _below(
                 without_item(bounded[is_new]),
                 self.new_threshold_T,
@@ -306,7 +309,8 @@ class LevelHead:
 
     def tensors(self) -> Params:
         """Return all tensors by name."""
-        names = (*_TENSORS, *(f"new_{name}" for name in LEARNED))
+        new = (f"new_{name}" for name in LEARNED) if self.separates_new else ()
+        names = (*_TENSORS, *new)
         found = {name: getattr(self, name) for name in names}
         for field in dataclasses.fields(self.similar):
             found[f"similar.{field.name}"] = getattr(self.similar, field.name)
@@ -322,9 +326,9 @@ class LevelHead:
         parts = (tensors[f"similar.{field.name}"] for field in dataclasses.fields(Neighbours))
         fields: dict[str, Any] = {name: float(about[name]) for name in _NUMBERS}
         fields |= {name: tensors[name] for name in _TENSORS}
-        # Models of version 0.1 have one set of coefficients for all items.
         fields |= {f"new_{name}": tensors.get(f"new_{name}", tensors[name]) for name in LEARNED}
-        return cls(similar=Neighbours(*parts), **fields)
+        separates_new = f"new_{LEARNED[0]}" in tensors
+        return cls(similar=Neighbours(*parts), separates_new=separates_new, **fields)
 
 
 LEARNED = ("threshold_T", "location_F", "scale_G")

@@ -251,7 +251,7 @@ class BayesianLinear:
             penalty = self.config.identity_penalty * self.vectors.identity_penalty(leaves)
         learned = [n for n, p in leaves.items() if p.requires_grad]
         slopes = torch.autograd.grad(aim + penalty, [leaves[n] for n in learned], allow_unused=True)
-        # None for what stays as it is, which the optimiser would otherwise keep moments of.
+        # What is not learned has no gradient: the optimiser would keep moments of it otherwise.
         gradients = {
             name: torch.zeros_like(params[name]) if slope is None else slope
             for name, slope in zip(learned, slopes, strict=True)
