@@ -185,6 +185,19 @@ def test_learners_in_another_order_are_the_same_study() -> None:
         study.tell(trial, 1.0)
 
 
+def test_the_loss_of_a_trial_is_that_of_its_best_epoch() -> None:
+    study = optuna.create_study()
+    for state, value in (("COMPLETE", 0.4), ("PRUNED", None)):
+        trial = study.ask()
+        study_of.drawn(trial, {"maml": MAML})
+        for number, loss in enumerate((0.6, 0.5, 0.7), 1):
+            trial.report(loss, number)
+        study.tell(trial, value, state=optuna.trial.TrialState[state])
+    whole, stopped = study_of.ended_trials(study, {"maml": MAML})
+    assert (whole.state, whole.epochs, whole.loss) == ("complete", 3, 0.4)  # that of its start
+    assert (stopped.state, stopped.epochs, stopped.loss) == ("stopped", 3, 0.5)
+
+
 def test_a_trial_that_was_under_way_goes_on(
     workspace: Workspace, tasks: Manifest[BuildTasksOutputs]
 ) -> None:

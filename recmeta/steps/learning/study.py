@@ -105,7 +105,9 @@ def ended_trials(
     for trial in study.trials:
         if trial.state.name not in state_of:
             continue
-        losses = trial.values or list(trial.intermediate_values.values())
+        # Optuna's value of a trial that was stopped is that of its last epoch.
+        is_complete = trial.state.name == "COMPLETE"
+        losses = trial.values if is_complete else list(trial.intermediate_values.values())
         found.append(
             EndedTrial(
                 values=drawn(trial, candidates)[1],
