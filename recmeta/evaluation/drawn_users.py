@@ -1,9 +1,8 @@
 """The users of a large task set from whom an evaluation draws some, evenly.
 
-An interval over 20,000 users is some seven thousandths of a metric's standard deviation to either
-side, and a baseline of counts or of item vectors learns nothing measurable from more than millions
-of rows. What an evaluation takes, in time and in memory, is therefore bounded, however large the
-log is.
+A 95 % interval over 20,000 users reaches 0.014 of a metric's standard deviation to either side, and
+baselines of counts or of item vectors are fitted to many millions of rows even so. What an
+evaluation takes, in time and in memory, is therefore bounded, however large the log is.
 """
 
 import dataclasses
