@@ -131,3 +131,14 @@ def test_a_workspace_or_user_that_is_not_there_is_told(
     called = recmeta("forget", "nobody-of-that-id", "-w", finished[0], "--yes")
     assert called.code == 0
     assert "Nothing of them was found" in called.stderr
+
+
+def test_who_does_not_agree_forgets_nobody(recmeta: Call, tmp_path: Path) -> None:
+    """Without a yes, as in a script without --yes, nothing is removed, and the message says so."""
+    (tmp_path / "tables").mkdir()
+    called = recmeta("forget", "u", "-w", tmp_path)  # standard input is at its end
+    assert called.code == 2
+    assert called.stderr.endswith("error: nothing was removed: answer y, or add --yes.\n")
+    missing = recmeta("forget", "u", "-w", tmp_path / "other")
+    assert missing.code == 2
+    assert "there is no workspace" in missing.stderr

@@ -379,6 +379,9 @@ def test_json_that_is_one_document_or_nested(tmp_path: Path) -> None:
     assert batch.select("user", "item", "value").rows() == [(7, "a", 1), (7, "b", 2)]
     with pytest.raises(UserError, match=r"column 'who' holds structures.*such as who\.id"):
         counts(path, user_col="who", item_col="basket.sku")
+    path.write_text(json.dumps({"rows": [{"who": "u", "sku": "a"}, {"who": "v", "sku": "b"}]}))
+    with pytest.raises(UserError, match=r"'rows\.who' holds lists, and a row is of one user"):
+        counts(path, user_col="rows.who", item_col="rows.sku")
 
 
 def rows_of(mapping: LogMapping) -> pl.DataFrame:

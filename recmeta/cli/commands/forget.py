@@ -1,5 +1,6 @@
 """forget: a user's data, out of everything that the workspace keeps."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -27,15 +28,17 @@ def forget(
     marked for retraining. The files that were ingested are not touched: ingest them again, and the
     users are back.
     """
+    from recmeta.errors import UserError
     from recmeta.steps.upkeep import forget as step
 
     workspace = common.open_workspace()
+    workspace.require_made()
     if not yes and not common.as_json:
-        typer.confirm(
-            f"Remove {len(users)} of {workspace.location}'s users, and all history of its tables?",
-            abort=True,
-            err=True,
+        question = (
+            f"Remove {len(users)} of {workspace.location}'s users, and all history of its tables?"
         )
+        if not _agreed(question):
+            raise UserError("nothing was removed: answer y, or add --yes.")
     found = step.run(workspace, users, feature_store=feature_store, reference=reference)
     note = ""
     if found.models:
@@ -46,6 +49,17 @@ def forget(
     elif not any(found.removed.values()):
         note = "Nothing of them was found: are the ids written as in the table interactions?"
     return Outcome(data=found.summary(), text=as_list(found.summary()), note=note)
+
+
+def _agreed(question: str) -> bool:
+    """Ask, and return whether the answer is yes; where nobody can answer, it is no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as error:  # Ctrl-C, or the end of standard input
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        sys.stderr.write("\n")
+        return False
 
 
 COMMAND = Command(

@@ -33,10 +33,11 @@ def one_item_a_row(batch: pl.DataFrame, mapping: LogMapping, wanted: Wanted) -> 
         batch: with the roles of `wanted`.
 
     Raises:
-        UserError: if ids are structures, of which a part must be named.
+        UserError: if ids are structures, of which a part must be named, or users are lists.
     """
     for role in (USER, ITEM):
         _refuse_structures(batch[role], wanted.columns[role])
+    _refuse_users(batch[USER], wanted.columns[USER])
     listed = _lists(batch[ITEM], mapping.item_separator)
     if listed is not None:
         roles = [role for role in wanted.columns if role not in (USER, ITEM)]
@@ -135,6 +136,17 @@ def _refuse_structures(values: pl.Series, column: str) -> None:
         raise UserError(
             f"the column {column!r} holds structures, and an id is one value: name the part that "
             f"it is, such as {column}.id."
+        )
+
+
+def _refuse_users(values: pl.Series, column: str) -> None:
+    """Refuse lists of several users, as where a JSON document has its records below a key."""
+    listed = _lists(values, "")
+    if listed is not None and (listed.list.len() > 1).any():
+        raise UserError(
+            f"the column {column!r} holds lists, and a row is of one user: write one record per "
+            "line, for example with jq -c '.records[]', or give another column as that of the "
+            "users (--user-col)."
         )
 
 
