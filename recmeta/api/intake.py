@@ -78,7 +78,8 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
         columns: the names that the columns may have besides the standard ones.
 
     Raises:
-        UserError: if a column is missing, or another one is probably a misspelling of it.
+        UserError: if a column is missing, or another one is probably a misspelling of it, or no row
+            has a user.
     """
     frame = to_polars(rows, ROWS)
     if not frame.height:
@@ -100,6 +101,12 @@ def intake(model: Model, rows: Any, users: Any, columns: Columns) -> FrameIntake
         value_col=found.value if knows_items else None,
     )
     usable, num_bad = _checked(frame, mapping)
+    if not usable.num_rows:
+        raise UserError(
+            f"none of the {num_bad:,} rows has a user and, where there are times, a readable one: "
+            f"look at the column {found.user_id!r}"
+            + ("." if found.timestamp is None else f", and at the times in {found.timestamp!r}.")
+        )
     profiles = _profiles(model, frame, users, found, attributes)
     roles = {getattr(found, role) for role in ROLES}
     tasks, counts = tasks_for_new_users(model, usable, profiles)
