@@ -81,6 +81,20 @@ def _head(num_levels: int = 5, num_neighbours: int = NUM_ITEMS) -> LevelHead:
     )
 
 
+def _rated(head: LevelHead, inputs_NC: np.ndarray, level_N: np.ndarray) -> Rated:
+    """Return ratings of users with four rows each."""
+    nothing_N = np.zeros(len(level_N))
+    return Rated(
+        inputs_NC=inputs_NC,
+        level_N=level_N,
+        value_N=head.value_L[level_N],
+        raw_N=nothing_N,
+        median_N=nothing_N,
+        user_N=np.arange(len(level_N)) // 4,
+        weight_N=np.full(len(level_N), 0.25),
+    )
+
+
 def test_every_number_is_read_from_one_distribution() -> None:
     head = _head()
     inputs = np.random.default_rng(0).normal(size=(3, 4, len(INPUTS)))
@@ -183,16 +197,7 @@ def test_known_coefficients_are_found_again() -> None:
     inputs_NC[:, LOG_USERS] += 5
     below_NT = head.shares(inputs_NC).share_L.cumsum(1)[:, :-1]
     level_N = (generator.random(num_rows)[:, None] > below_NT).sum(1)
-    nothing_N = np.zeros(num_rows)
-    rated = Rated(
-        inputs_NC=inputs_NC,
-        level_N=level_N,
-        value_N=head.value_L[level_N],
-        raw_N=nothing_N,
-        median_N=nothing_N,
-        user_N=np.arange(num_rows) // 4,
-        weight_N=np.full(num_rows, 0.25),
-    )
+    rated = _rated(head, inputs_NC, level_N)
     start = dataclasses.replace(
         head,
         threshold_T=head.threshold_T + 0.2,
@@ -226,7 +231,7 @@ def test_an_item_that_nobody_has_rated_has_coefficients_of_its_own() -> None:
 
 
 def test_new_items_are_no_worse_for_what_popularity_says_of_others() -> None:
-    """Where those are rated higher who have many users, an item without any is as the average."""
+    """Where items with many users are rated higher, one without any is like the average."""
     head, generator = _head(), np.random.default_rng(4)
     num_rows = 20_000
     inputs_NC = np.zeros((num_rows, len(INPUTS)))
@@ -234,16 +239,7 @@ def test_new_items_are_no_worse_for_what_popularity_says_of_others() -> None:
     location_N = 0.8 * (inputs_NC[:, LOG_USERS] - 5)
     noise_N = generator.logistic(scale=math.sqrt(3) / math.pi, size=num_rows)
     level_N = ((location_N + noise_N)[:, None] > head.threshold_T.numpy()).sum(1)
-    nothing_N = np.zeros(num_rows)
-    rated = Rated(
-        inputs_NC=inputs_NC,
-        level_N=level_N,
-        value_N=head.value_L[level_N],
-        raw_N=nothing_N,
-        median_N=nothing_N,
-        user_N=np.arange(num_rows) // 4,
-        weight_N=np.full(num_rows, 0.25),
-    )
+    rated = _rated(head, inputs_NC, level_N)
     fitted = _with_new_items(_fitted(head, rated), head, rated)
     new_1C = np.zeros((1, len(INPUTS)))
     assert fitted.shares(new_1C).mean[0] == pytest.approx(rated.value_N.mean(), abs=0.02)
